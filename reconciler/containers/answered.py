@@ -21,19 +21,19 @@ class Answered(BaseModel):
 
 
 @value_class
-class OrUnknown:
-    """Marks a field that an answer can do without; see `engines.shapes.OrUnknown`."""
+class Lenient:
+    """Marks a field that an answer can do without; as `engines.shapes.OrUnknown` does for engines."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.with_default_schema(handler(source), default=None, on_error="default")
 
 
-Word = Annotated[str | None, OrUnknown()]
+Word = Annotated[str | None, Lenient()]
 """A text that a server may leave out."""
-Words = Annotated[list[str] | None, OrUnknown()]
-Flag = Annotated[bool | None, OrUnknown()]
-Bytes = Annotated[int | None, Field(ge=0, lt=MOST_BYTES), OrUnknown()]
-Count = Annotated[int | None, Field(ge=0, le=1_000_000), OrUnknown()]
+Words = Annotated[list[str] | None, Lenient()]
+Flag = Annotated[bool | None, Lenient()]
+Bytes = Annotated[int | None, Field(ge=0, lt=MOST_BYTES), Lenient()]
+Count = Annotated[int | None, Field(ge=0, le=1_000_000), Lenient()]
 
 
 def read_shape(adapter: TypeAdapter[Shape], body: bytes, url: str) -> Shape:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-from reconciler.containers.answered import Answered, Count, Flag, OrUnknown, Word, Words
+from reconciler.containers.answered import Answered, Count, Flag, Lenient, Word, Words
 from reconciler.containers.kubernetes_making import CONTAINER, NAME_NOTE
 from reconciler.containers.shapes import LabelMap, Number
 from reconciler.engines.foreign_text import clean_name
@@ -28,7 +28,7 @@ class ManagedFields(OfCluster):
     manager: Word = None
     operation: Word = None
     subresource: Word = None
-    fields_v1: Annotated[dict[str, Any] | None, Field(alias="fieldsV1"), OrUnknown()] = None
+    fields_v1: Annotated[dict[str, Any] | None, Field(alias="fieldsV1"), Lenient()] = None
 
 
 class OwnerReference(OfCluster):
@@ -45,8 +45,8 @@ class Metadata(OfCluster):
     generation: Number = None
     creation_timestamp: Word = None
     deletion_timestamp: Word = None
-    owner_references: Annotated[list[OwnerReference] | None, OrUnknown()] = None
-    managed_fields: Annotated[list[ManagedFields] | None, OrUnknown()] = None
+    owner_references: Annotated[list[OwnerReference] | None, Lenient()] = None
+    managed_fields: Annotated[list[ManagedFields] | None, Lenient()] = None
 
 
 class KeyRef(OfCluster):
@@ -55,19 +55,19 @@ class KeyRef(OfCluster):
 
 
 class ValueFrom(OfCluster):
-    secret_key_ref: Annotated[KeyRef | None, OrUnknown()] = None
+    secret_key_ref: Annotated[KeyRef | None, Lenient()] = None
 
 
 class Variable(OfCluster):
     name: str
     value: Word = None
-    value_from: Annotated[ValueFrom | None, OrUnknown()] = None
+    value_from: Annotated[ValueFrom | None, Lenient()] = None
 
 
 class Port(OfCluster):
     container_port: Number = None
     host_port: Number = None
-    host_ip: Annotated[str | None, Field(alias="hostIP"), OrUnknown()] = None
+    host_ip: Annotated[str | None, Field(alias="hostIP"), Lenient()] = None
     protocol: Word = None
 
 
@@ -82,7 +82,7 @@ class ExecAction(OfCluster):
 
 
 class Probe(OfCluster):
-    exec: Annotated[ExecAction | None, OrUnknown()] = None
+    exec: Annotated[ExecAction | None, Lenient()] = None
     period_seconds: Number = None
     timeout_seconds: Number = None
     failure_threshold: Number = None
@@ -95,7 +95,7 @@ class Resources(OfCluster):
 
 class Security(OfCluster, extra="allow"):
     privileged: Flag = None
-    supplemental_groups: Annotated[list[int] | None, OrUnknown()] = None
+    supplemental_groups: Annotated[list[int] | None, Lenient()] = None
 
 
 class PodContainer(OfCluster, extra="allow"):
@@ -103,12 +103,12 @@ class PodContainer(OfCluster, extra="allow"):
     image: Word = None
     command: Words = None
     args: Words = None
-    env: Annotated[list[Variable] | None, OrUnknown()] = None
-    ports: Annotated[list[Port] | None, OrUnknown()] = None
-    volume_mounts: Annotated[list[VolumeMount] | None, OrUnknown()] = None
-    resources: Annotated[Resources | None, OrUnknown()] = None
-    readiness_probe: Annotated[Probe | None, OrUnknown()] = None
-    security_context: Annotated[Security | None, OrUnknown()] = None
+    env: Annotated[list[Variable] | None, Lenient()] = None
+    ports: Annotated[list[Port] | None, Lenient()] = None
+    volume_mounts: Annotated[list[VolumeMount] | None, Lenient()] = None
+    resources: Annotated[Resources | None, Lenient()] = None
+    readiness_probe: Annotated[Probe | None, Lenient()] = None
+    security_context: Annotated[Security | None, Lenient()] = None
 
 
 class Claim(OfCluster):
@@ -131,20 +131,20 @@ class NamedSource(OfCluster):
 
 class Volume(OfCluster):
     name: str
-    persistent_volume_claim: Annotated[Claim | None, OrUnknown()] = None
-    host_path: Annotated[HostPath | None, OrUnknown()] = None
-    empty_dir: Annotated[EmptyDir | None, OrUnknown()] = None
-    config_map: Annotated[NamedSource | None, OrUnknown()] = None
-    secret: Annotated[NamedSource | None, OrUnknown()] = None
+    persistent_volume_claim: Annotated[Claim | None, Lenient()] = None
+    host_path: Annotated[HostPath | None, Lenient()] = None
+    empty_dir: Annotated[EmptyDir | None, Lenient()] = None
+    config_map: Annotated[NamedSource | None, Lenient()] = None
+    secret: Annotated[NamedSource | None, Lenient()] = None
 
 
 class PodSpec(OfCluster, extra="allow"):
     node_selector: LabelMap = None
     host_network: Flag = None
     containers: Annotated[list[PodContainer], Field(default_factory=list)]
-    volumes: Annotated[list[Volume] | None, OrUnknown()] = None
-    security_context: Annotated[Security | None, OrUnknown()] = None
-    image_pull_secrets: Annotated[list[NamedSource] | None, OrUnknown()] = None
+    volumes: Annotated[list[Volume] | None, Lenient()] = None
+    security_context: Annotated[Security | None, Lenient()] = None
+    image_pull_secrets: Annotated[list[NamedSource] | None, Lenient()] = None
 
 
 class Template(OfCluster):
@@ -179,19 +179,19 @@ class Selector(OfCluster):
 
 class DeploymentSpec(OfCluster):
     replicas: Count = None
-    selector: Annotated[Selector | None, OrUnknown()] = None
+    selector: Annotated[Selector | None, Lenient()] = None
     template: Template
 
 
 class DeploymentStatus(OfCluster):
     observed_generation: Number = None
-    conditions: Annotated[list[Condition] | None, OrUnknown()] = None
+    conditions: Annotated[list[Condition] | None, Lenient()] = None
 
 
 class Deployment(OfCluster):
     metadata: Metadata
     spec: DeploymentSpec
-    status: Annotated[DeploymentStatus | None, OrUnknown()] = None
+    status: Annotated[DeploymentStatus | None, Lenient()] = None
 
     @property
     def id(self) -> str:
@@ -263,17 +263,17 @@ class Terminated(OfCluster):
 
 
 class ContainerStates(OfCluster):
-    waiting: Annotated[Waiting | None, OrUnknown()] = None
-    running: Annotated[Running | None, OrUnknown()] = None
-    terminated: Annotated[Terminated | None, OrUnknown()] = None
+    waiting: Annotated[Waiting | None, Lenient()] = None
+    running: Annotated[Running | None, Lenient()] = None
+    terminated: Annotated[Terminated | None, Lenient()] = None
 
 
 class ContainerStatus(OfCluster):
     name: str
     ready: Flag = None
     restart_count: Count = None
-    state: Annotated[ContainerStates | None, OrUnknown()] = None
-    last_state: Annotated[ContainerStates | None, OrUnknown()] = None
+    state: Annotated[ContainerStates | None, Lenient()] = None
+    last_state: Annotated[ContainerStates | None, Lenient()] = None
 
     @property
     def has_run(self) -> bool:
@@ -285,8 +285,8 @@ class PodStatus(OfCluster):
     phase: Word = None
     reason: Word = None
     message: Word = None
-    conditions: Annotated[list[Condition] | None, OrUnknown()] = None
-    container_statuses: Annotated[list[ContainerStatus] | None, OrUnknown()] = None
+    conditions: Annotated[list[Condition] | None, Lenient()] = None
+    container_statuses: Annotated[list[ContainerStatus] | None, Lenient()] = None
 
 
 class Pod(OfCluster):
@@ -313,7 +313,7 @@ class ServicePort(OfCluster):
 
 class ServiceSpec(OfCluster):
     selector: LabelMap = None
-    ports: Annotated[list[ServicePort] | None, OrUnknown()] = None
+    ports: Annotated[list[ServicePort] | None, Lenient()] = None
 
 
 class Service(OfCluster):
@@ -340,12 +340,12 @@ class NodeAddress(OfCluster):
 
 
 class NodeStatus(OfCluster):
-    addresses: Annotated[list[NodeAddress] | None, OrUnknown()] = None
+    addresses: Annotated[list[NodeAddress] | None, Lenient()] = None
 
 
 class KubernetesNode(OfCluster):
     metadata: Metadata
-    status: Annotated[NodeStatus | None, OrUnknown()] = None
+    status: Annotated[NodeStatus | None, Lenient()] = None
 
     @property
     def addresses(self) -> frozenset[str]:

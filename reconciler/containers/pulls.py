@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from reconciler.containers.answered import Answered, Bytes, OrUnknown, Word
+from reconciler.containers.answered import Answered, Bytes, Lenient, Word
 from reconciler.containers.protocol import ContainerError
 from reconciler.containers.wire import failed
 from reconciler.engines.foreign_text import clean_name, clean_text
@@ -35,9 +35,9 @@ class _ErrorDetail(Answered):
 class _Line(Answered):
     status: Word = None
     id: Word = None
-    detail: Annotated[_Detail | None, Field(alias="progressDetail"), OrUnknown()] = None
+    detail: Annotated[_Detail | None, Field(alias="progressDetail"), Lenient()] = None
     error: Word = None
-    error_detail: Annotated[_ErrorDetail | None, Field(alias="errorDetail"), OrUnknown()] = None
+    error_detail: Annotated[_ErrorDetail | None, Field(alias="errorDetail"), Lenient()] = None
 
 
 _LINE: TypeAdapter[_Line] = TypeAdapter(_Line)

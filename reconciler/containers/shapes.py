@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from reconciler.containers.answered import Answered, Bytes, Count, Flag, OrUnknown, Word, Words
+from reconciler.containers.answered import Answered, Bytes, Count, Flag, Lenient, Word, Words
 
 _MOST_CONTAINERS = 100_000
 DockerId = Annotated[str, Field(min_length=1, max_length=256)]
-LabelMap = Annotated[dict[str, str] | None, OrUnknown()]
-Nanos = Annotated[int | None, Field(ge=0, lt=1 << 63), OrUnknown()]
-Number = Annotated[int | None, Field(ge=-(1 << 31), lt=1 << 32), OrUnknown()]
+LabelMap = Annotated[dict[str, str] | None, Lenient()]
+Nanos = Annotated[int | None, Field(ge=0, lt=1 << 63), Lenient()]
+Number = Annotated[int | None, Field(ge=-(1 << 31), lt=1 << 32), Lenient()]
 
 
 class ListedPort(Answered):
@@ -33,9 +33,9 @@ class Listed(Answered):
     Names: Words = None
     Image: Word = None
     State: Word = None
-    Ports: Annotated[list[ListedPort] | None, OrUnknown()] = None
+    Ports: Annotated[list[ListedPort] | None, Lenient()] = None
     Labels: LabelMap = None
-    HostConfig: Annotated[ListedHost | None, OrUnknown()] = None
+    HostConfig: Annotated[ListedHost | None, Lenient()] = None
 
 
 class HealthAnswer(Answered):
@@ -50,7 +50,7 @@ class StateAnswer(Answered):
     Pid: Number = None
     StartedAt: Word = None
     FinishedAt: Word = None
-    Health: Annotated[HealthAnswer | None, OrUnknown()] = None
+    Health: Annotated[HealthAnswer | None, Lenient()] = None
 
 
 class HealthcheckAnswer(Answered):
@@ -68,7 +68,7 @@ class ConfigAnswer(Answered):
     Cmd: Words = None
     Entrypoint: Words = None
     Labels: LabelMap = None
-    Healthcheck: Annotated[HealthcheckAnswer | None, OrUnknown()] = None
+    Healthcheck: Annotated[HealthcheckAnswer | None, Lenient()] = None
     User: Word = None
     WorkingDir: Word = None
 
@@ -87,7 +87,7 @@ class DeviceRequest(Answered):
     Driver: Word = None
     Count: Number = None
     DeviceIDs: Words = None
-    Capabilities: Annotated[list[list[str]] | None, OrUnknown()] = None
+    Capabilities: Annotated[list[list[str]] | None, Lenient()] = None
 
 
 class DeviceAnswer(Answered):
@@ -103,18 +103,18 @@ class MountAnswer(Answered):
 
 class HostConfigAnswer(Answered):
     Binds: Words = None
-    Mounts: Annotated[list[MountAnswer] | None, OrUnknown()] = None
+    Mounts: Annotated[list[MountAnswer] | None, Lenient()] = None
     Tmpfs: LabelMap = None
     NetworkMode: Word = None
-    PortBindings: Annotated[dict[str, list[BoundPort] | None] | None, OrUnknown()] = None
-    RestartPolicy: Annotated[RestartAnswer | None, OrUnknown()] = None
+    PortBindings: Annotated[dict[str, list[BoundPort] | None] | None, Lenient()] = None
+    RestartPolicy: Annotated[RestartAnswer | None, Lenient()] = None
     ShmSize: Bytes = None
     NanoCpus: Nanos = None
     CpuQuota: Number = None
     CpuPeriod: Number = None
     Memory: Bytes = None
-    DeviceRequests: Annotated[list[DeviceRequest] | None, OrUnknown()] = None
-    Devices: Annotated[list[DeviceAnswer] | None, OrUnknown()] = None
+    DeviceRequests: Annotated[list[DeviceRequest] | None, Lenient()] = None
+    Devices: Annotated[list[DeviceAnswer] | None, Lenient()] = None
     GroupAdd: Words = None
     Privileged: Flag = None
     PidMode: Word = None
@@ -138,7 +138,7 @@ class HostConfigAnswer(Answered):
 
 
 class NetworksAnswer(Answered):
-    Networks: Annotated[dict[str, object] | None, OrUnknown()] = None
+    Networks: Annotated[dict[str, object] | None, Lenient()] = None
 
 
 class Inspected(Answered):
@@ -152,7 +152,7 @@ class Inspected(Answered):
     RestartCount: Count = None
     Config: ConfigAnswer
     HostConfig: HostConfigAnswer
-    NetworkSettings: Annotated[NetworksAnswer | None, OrUnknown()] = None
+    NetworkSettings: Annotated[NetworksAnswer | None, Lenient()] = None
 
 
 class ImageConfig(Answered):
@@ -169,7 +169,7 @@ class ImageAnswer(Answered):
 
     Id: DockerId
     RepoDigests: Words = None
-    Config: Annotated[ImageConfig | None, OrUnknown()] = None
+    Config: Annotated[ImageConfig | None, Lenient()] = None
 
 
 class DiscoveredDevice(Answered):
@@ -186,10 +186,10 @@ class Info(Answered):
     """`GET /info`."""
 
     ServerVersion: Word = None
-    Runtimes: Annotated[dict[str, object] | None, OrUnknown()] = None
-    DiscoveredDevices: Annotated[list[DiscoveredDevice] | None, OrUnknown()] = None
+    Runtimes: Annotated[dict[str, object] | None, Lenient()] = None
+    DiscoveredDevices: Annotated[list[DiscoveredDevice] | None, Lenient()] = None
     SecurityOptions: Words = None
-    Swarm: Annotated[SwarmInfo | None, OrUnknown()] = None
+    Swarm: Annotated[SwarmInfo | None, Lenient()] = None
 
 
 class VolumeAnswer(Answered):

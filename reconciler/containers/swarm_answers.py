@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from reconciler.containers.answered import Answered, Bytes, Count, OrUnknown, Word, Words
+from reconciler.containers.answered import Answered, Bytes, Count, Lenient, Word, Words
 from reconciler.containers.answers import owner_of, read_healthcheck, variables, words
 from reconciler.containers.shapes import DockerId, HealthcheckAnswer, LabelMap, Nanos, Number
 from reconciler.engines.foreign_text import clean_name, clean_text
@@ -47,8 +47,8 @@ class ServiceMount(Answered):
     Type: Word = None
     Source: Word = None
     Target: Word = None
-    ReadOnly: Annotated[bool | None, OrUnknown()] = None
-    TmpfsOptions: Annotated[TmpfsOptionsAnswer | None, OrUnknown()] = None
+    ReadOnly: Annotated[bool | None, Lenient()] = None
+    TmpfsOptions: Annotated[TmpfsOptionsAnswer | None, Lenient()] = None
 
 
 class ServiceContainer(Answered):
@@ -57,14 +57,14 @@ class ServiceContainer(Answered):
     Args: Words = None
     Env: Words = None
     Groups: Words = None
-    Mounts: Annotated[list[ServiceMount] | None, OrUnknown()] = None
-    Healthcheck: Annotated[HealthcheckAnswer | None, OrUnknown()] = None
+    Mounts: Annotated[list[ServiceMount] | None, Lenient()] = None
+    Healthcheck: Annotated[HealthcheckAnswer | None, Lenient()] = None
     CapabilityAdd: Words = None
     CapabilityDrop: Words = None
     User: Word = None
     Dir: Word = None
     Hosts: Words = None
-    ReadOnly: Annotated[bool | None, OrUnknown()] = None
+    ReadOnly: Annotated[bool | None, Lenient()] = None
     Sysctls: LabelMap = None
 
 
@@ -74,7 +74,7 @@ class LimitsAnswer(Answered):
 
 
 class ResourcesAnswer(Answered):
-    Limits: Annotated[LimitsAnswer | None, OrUnknown()] = None
+    Limits: Annotated[LimitsAnswer | None, Lenient()] = None
 
 
 class Restart(Answered):
@@ -91,11 +91,11 @@ class PlacementAnswer(Answered):
 
 
 class TaskTemplateAnswer(Answered):
-    ContainerSpec: Annotated[ServiceContainer | None, OrUnknown()] = None
-    Resources: Annotated[ResourcesAnswer | None, OrUnknown()] = None
-    RestartPolicy: Annotated[Restart | None, OrUnknown()] = None
-    Networks: Annotated[list[Attachment] | None, OrUnknown()] = None
-    Placement: Annotated[PlacementAnswer | None, OrUnknown()] = None
+    ContainerSpec: Annotated[ServiceContainer | None, Lenient()] = None
+    Resources: Annotated[ResourcesAnswer | None, Lenient()] = None
+    RestartPolicy: Annotated[Restart | None, Lenient()] = None
+    Networks: Annotated[list[Attachment] | None, Lenient()] = None
+    Placement: Annotated[PlacementAnswer | None, Lenient()] = None
 
 
 class ReplicatedAnswer(Answered):
@@ -103,7 +103,7 @@ class ReplicatedAnswer(Answered):
 
 
 class ServiceMode(Answered):
-    Replicated: Annotated[ReplicatedAnswer | None, OrUnknown()] = None
+    Replicated: Annotated[ReplicatedAnswer | None, Lenient()] = None
 
 
 class ServicePort(Answered):
@@ -113,15 +113,15 @@ class ServicePort(Answered):
 
 
 class Endpoint(Answered):
-    Ports: Annotated[list[ServicePort] | None, OrUnknown()] = None
+    Ports: Annotated[list[ServicePort] | None, Lenient()] = None
 
 
 class ServiceSpec(Answered):
     Name: str
     Labels: LabelMap = None
     TaskTemplate: TaskTemplateAnswer
-    Mode: Annotated[ServiceMode | None, OrUnknown()] = None
-    EndpointSpec: Annotated[Endpoint | None, OrUnknown()] = None
+    Mode: Annotated[ServiceMode | None, Lenient()] = None
+    EndpointSpec: Annotated[Endpoint | None, Lenient()] = None
 
 
 class VersionAnswer(Answered):
@@ -154,7 +154,7 @@ class TaskStatus(Answered):
     Message: Word = None
     Err: Word = None
     Timestamp: Word = None
-    ContainerStatus: Annotated[TaskContainer | None, OrUnknown()] = None
+    ContainerStatus: Annotated[TaskContainer | None, Lenient()] = None
 
 
 class Task(Answered):
@@ -174,16 +174,16 @@ class Named(Answered):
 
 
 class GenericResource(Answered):
-    NamedResourceSpec: Annotated[Named | None, OrUnknown()] = None
+    NamedResourceSpec: Annotated[Named | None, Lenient()] = None
 
 
 class NodeResources(Answered):
-    GenericResources: Annotated[list[GenericResource] | None, OrUnknown()] = None
+    GenericResources: Annotated[list[GenericResource] | None, Lenient()] = None
 
 
 class NodeDescription(Answered):
     Hostname: Word = None
-    Resources: Annotated[NodeResources | None, OrUnknown()] = None
+    Resources: Annotated[NodeResources | None, Lenient()] = None
 
 
 class NodeStatus(Answered):
@@ -194,8 +194,8 @@ class SwarmNode(Answered):
     """An entry of `GET /nodes`."""
 
     ID: DockerId
-    Description: Annotated[NodeDescription | None, OrUnknown()] = None
-    Status: Annotated[NodeStatus | None, OrUnknown()] = None
+    Description: Annotated[NodeDescription | None, Lenient()] = None
+    Status: Annotated[NodeStatus | None, Lenient()] = None
 
     @property
     def named_resources(self) -> tuple[tuple[str, str], ...]:

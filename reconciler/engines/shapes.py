@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import Annotated, Any, TypeVar, dataclass_transform, get_type_hints
 
@@ -88,24 +87,22 @@ def _with_any_number(body: bytes, url: str) -> object:
     return document
 
 
-_SAID = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `([^`]*)`")
-_EXPECTED = re.compile(r"Expected `([a-z]+)[^`]*`")
 _MUST_BE = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list", "object": "a mapping"}
 
 
 def _what_is_wrong(said: str) -> str:
     """What msgspec says, as a path and what must stand there: `Expected \\`str\\`, got \\`int\\` - at \\`$.models[0].name\\``."""
-    found = _SAID.fullmatch(said)
-    path = re.sub(r"\[([^\]]*)\]", r".\1", (found["path"] or "$") if found is not None else "$").removeprefix("$").lstrip(".")
-    what = found["what"] if found is not None else said
-    if (missing := _MISSING.match(what)) is not None:
-        return f"{'.'.join(filter(None, (path, missing[1])))} is missing"
-    expected = _EXPECTED.match(what)
+    what, _, place = said.partition(" - at `")
+    path = place.rstrip("`").replace("[", ".").replace("]", "").removeprefix("$").lstrip(".")
+    form, _, rest = what.partition("`")
+    named = rest.partition("`")[0]
+    if form.startswith("Object missing required field"):
+        return f"{'.'.join(filter(None, (path, named)))} is missing"
+    expected = named.partition(" ")[0]
     if " of length " in what:
         words = f"holds too {'few' if '>=' in what else 'many'} values" if "`array`" in what else "is empty"
-    elif expected is not None and expected[1] in _MUST_BE and ", got " in what:
-        words = f"must be {_MUST_BE[expected[1]]}"
+    elif form == "Expected " and expected in _MUST_BE and ", got " in what:
+        words = f"must be {_MUST_BE[expected]}"
     else:
         words = "is a number that nothing has" if "out of range" in what else "is not of its form"
     return f"{path or 'it'} {words}"

@@ -82,7 +82,12 @@ class Forecast:
 
 
 def forecast(
-    past: Series, total: float | None, hours: int, levels: Mapping[str, float], now: float | None = None, judged: Judged | None = None
+    past: Series,
+    total: float | None,
+    hours: int,
+    levels: Mapping[str, float],
+    now: float | None = None,
+    judged: JudgedForecast | None = None,
 ) -> Forecast:
     """What the next `hours` bring. `levels` are bytes by name, `total` the bytes of the card; `now` is its newest value, where there is one
     since the last of `past`; `judged` is what is known already of the ways, by this past or by what of it was over before."""
@@ -125,7 +130,7 @@ Expected = Mapping[tuple[int, int], float]
 
 
 @value_class
-class Judged:
+class JudgedForecast:
     """Which way is the best for a card by its own past, and what each was off; of `judge`."""
 
     method: Method
@@ -136,19 +141,19 @@ class Judged:
     errors: Mapping[int, Sequence[float]]
 
 
-def judge(past: Series, total: float | None) -> Judged:
+def judge(past: Series, total: float | None) -> JudgedForecast:
     """The way that was off least, in the last three days of this past (its last week, where it is known). Nearly all of what a forecast
     costs, so a caller may keep it while no hour more is over."""
     past = past[-_LONGEST:]
     tries = _tries(past)
     if len(tries) < _LEAST_TRIES:
-        return Judged(Method.NONE, None, None, None, None, {})
+        return JudgedForecast(Method.NONE, None, None, None, None, {})
     as_now = {one: _last(past[: one[0] + 1]) for one in tries}
     off_now = fmean(abs(_at(past, one) - as_now[one]) for one in tries)
     off_yesterday = fmean(abs(_at(past, one) - _yesterday(past, one)) for one in tries)
     if total and off_now <= STEADY * total:
         errors = _by_horizon(past, tries, as_now)
-        return Judged(Method.STEADY, None, off_now, off_now, off_yesterday, errors)
+        return JudgedForecast(Method.STEADY, None, off_now, off_now, off_yesterday, errors)
     off_by = [(method, way, _expected(past, tries, way)) for method, way in _ways(len(past))]
     simple = (as_now, {one: _yesterday(past, one) for one in tries})
     middle = tries[len(tries) // 2][0]
@@ -161,8 +166,8 @@ def judge(past: Series, total: float | None) -> Judged:
     off = _off(past, tries, expected)
     proved = all(here and other and _better(past, here, least(other)[2], simple) for here, other in (halves, halves[::-1]))
     if not proved or not _often_better(past, tries, expected, simple):
-        return Judged(Method.NONE, None, off, off_now, off_yesterday, {})
-    return Judged(method, way, off, off_now, off_yesterday, _by_horizon(past, tries, expected))
+        return JudgedForecast(Method.NONE, None, off, off_now, off_yesterday, {})
+    return JudgedForecast(method, way, off, off_now, off_yesterday, _by_horizon(past, tries, expected))
 
 
 def _expected(past: Series, tries: Sequence[tuple[int, int]], way: Way) -> Expected:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardKey, Frame, MemoryPressure
-from reconciler.health.forecast import Forecast, Judged, forecast, judge
+from reconciler.health.forecast import Forecast, JudgedForecast, forecast, judge
 from reconciler.state import Store
 from reconciler.value_class import value_class
 
@@ -27,9 +27,9 @@ class Judgements:
     """Which way is the best for each card, by the hours that are over: kept until another one is, since that is nearly all of the work."""
 
     def __init__(self) -> None:
-        self._of: dict[CardKey, tuple[int, int | None, Judged]] = {}
+        self._of: dict[CardKey, tuple[int, int | None, JudgedForecast]] = {}
 
-    def of(self, key: CardKey, past: _Past) -> Judged:
+    def of(self, key: CardKey, past: _Past) -> JudgedForecast:
         hour, total = past.at // HOUR, past.total
         known = self._of.get(key)
         if known is None or known[:2] != (hour, total):
@@ -84,7 +84,7 @@ def _pasts(frames: Iterable[Frame]) -> Mapping[CardKey, _Past]:
     return pasts
 
 
-def _of_card(key: CardKey, past: _Past, pressure: MemoryPressure | None, hours: int, judged: Judged) -> CardForecast:
+def _of_card(key: CardKey, past: _Past, pressure: MemoryPressure | None, hours: int, judged: JudgedForecast) -> CardForecast:
     levels = levels_of(pressure, past.total)
     return CardForecast(key, past.at, past.total, levels, forecast(past.hours(), past.total, hours, levels, past.now, judged))
 

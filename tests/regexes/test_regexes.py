@@ -16,6 +16,7 @@ MADE_AT_RUN_TIME = {
     "workspace/patterns.py": "what a user writes after `~`, or a glob",
     "rendering/variables.py": "one of the words that LiteLLM knows",
     "engines/keys.py": "a key, without a repeat that has no bound",
+    "views/alike.py": "a name of a node, without a repeat",
 }
 
 
