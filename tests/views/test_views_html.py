@@ -16,7 +16,9 @@ from test_views_markdown import INVISIBLE, plans
 from reconciler.planning.kinds.file.kind import FileStep
 from reconciler.planning.plan import Action, Cause, Deferred, Impact, Note, Plan, Reason, UnmanagedResident, Unplaced
 from reconciler.planning.schedule import schedule
+from reconciler.views import plan_text
 from reconciler.views.html import plan_html
+from reconciler.views.markdown import plan_markdown
 
 OURS = {
     "html", "head",
@@ -189,3 +191,14 @@ def test_every_list_of_a_large_plan_is_bounded() -> None:
     read = check(plan_html(plan))
     assert read.rows == 6 * 100
     assert "".join(read.texts).count("the plan's JSON has all of them") == 6
+
+
+def test_an_agent_without_a_place_is_told_as_an_agent_and_not_as_its_model() -> None:
+    asked = Unplaced("m", 1, None, (), {"no_card": 9}, (), agent="desk", reason="waits for a card")
+    for one, said in ((asked, "of 9 engines: no_card on 9"), (replace(asked, candidate_counts={}), "agent.desk")):
+        plan = replace(EMPTY_PLAN, unplaced=(one,))
+        page = "".join(check(plan_html(plan)).texts)
+        for shown in (page, plan_text(plan, width=120), plan_markdown(plan, 65_536)):
+            assert "agent.desk" in shown
+            assert said in shown.replace("`", "")
+            assert "no engine could serve it" not in shown

@@ -14,7 +14,7 @@ from reconciler.views.html.looks import look_of
 from reconciler.views.html.page import page
 from reconciler.views.html.timeline import timeline_section
 from reconciler.views.plan_text import NOT_TO_APPLY, made_words
-from reconciler.views.sections import away, away_words, drift_words, for_whom, what_lacks, without_restarts
+from reconciler.views.sections import asked_noun, away, away_words, drift_words, for_whom, what_lacks, without_restarts
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
 from reconciler.views.style import beside, bounded, plural
 
@@ -112,9 +112,9 @@ def _unplaced(unplaced: Sequence[Unplaced]) -> Content:
         )
         inside: list[Content] = [["would fit if ", tag("strong", hint)] for hint in one.would_fit_if]
         inside += [[code(each.engine), ": ", each.message or each.reason] for each in one.candidates]
-        inside += [f"of {plural(total, 'engine')}: {counts}"] if total > len(one.candidates) else []
-        inside += [] if one.candidates or total else ["no engine could serve it"]
-        rows.append([code(one.model), f": {what_lacks(one)}", tag("ul", *(tag("li", line) for line in inside))])
+        inside += [f"of {plural(total, asked_noun(one))}: {counts}"] if total > len(one.candidates) else []
+        inside += [] if one.candidates or total or one.agent is not None else ["no engine could serve it"]
+        rows.append([code(one.shown), f": {what_lacks(one)}", tag("ul", *(tag("li", line) for line in inside))])
     return _list("No place for", rows, "models or agents without a place")
 
 
