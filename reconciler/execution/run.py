@@ -27,7 +27,7 @@ from reconciler.execution.kinds.model.actor import ModelActor, ModelRun
 from reconciler.execution.kinds.model.card_limits import Levels
 from reconciler.execution.kinds.model.evictions import Evictions
 from reconciler.execution.kinds.model.learning import LookAtCards, learned_needs
-from reconciler.execution.kinds.model.recording import ReplicaPlaces, as_asked
+from reconciler.execution.kinds.model.recording import ReplicaPlaces, as_asked, charged
 from reconciler.execution.kinds.model.unplanned_residents import names_reckoned_with
 from reconciler.execution.leased import LeasedEngine
 from reconciler.execution.ledger import Ledger
@@ -245,7 +245,7 @@ class _Run:
         run = self._run
         rows = []
         for step in model_steps(self._adopted):
-            engine, charges = self._facts.engine(step.at), self._plan.charges.get(step.address)
+            engine, charges = self._facts.engine(step.at), charged(self._plan, step.address, self._models.rows.get(step.address))
             row = as_asked(self._models.places, step.address, step.engine_name, engine, charges)
             if row is not None:
                 rows.append(row)

@@ -12,8 +12,10 @@ from reconciler.engines.ollama import Ollama
 from reconciler.engines.protocol import Engine
 from reconciler.engines.transport import Transport
 from reconciler.execution import ExecutionOptions, Outcome, execute
+from reconciler.execution.kinds.model.recording import charged
 from reconciler.fleet import (
     Applied,
+    AppliedReplica,
     CardFacts,
     CardSpec,
     Desired,
@@ -145,3 +147,11 @@ def test_a_state_of_before_learns_what_its_replicas_are_charged_with_from_the_ne
         (again,) = read_applied(path).replicas.values()
         assert again.charges is not None
         assert [card for card, _ in again.charges] == [0]
+
+
+def test_a_replica_keeps_what_it_is_charged_with_where_its_step_is_already_done() -> None:
+    row = AppliedReplica("model.m@n/e", "m", EngineId("n", "e"), "m:latest", charges=((0, 2**30),))
+    plan = make_plan(Fleet("f", {}), Desired(()), FleetFacts("", {}), Applied(), config_digest="c", created_at="")
+    assert charged(plan, row.address, row) == row.charges, "a plan says only what the state does not say yet"
+    assert charged(replace(plan, charges={row.address: ((1, 5),)}), row.address, row) == ((1, 5),)
+    assert charged(plan, row.address, None) is None

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from dockerd import Dockerd, llama_server
+from killing import is_killed, killing_socket
 from processes import LOOPBACK, free_port
 from provision import Provisioned
 from rigs import MIB, NEED, ROOM_FOR_ONE, ROOM_FOR_TWO, Bench
@@ -42,11 +43,11 @@ class OneModel:
             {"gemma": {"engine": "llamacpp", "names": {"llamacpp": "/models/gemma.gguf"}, "context": 2048, "vram": f"{NEED}B"}}
         )
 
-    def at(self, port: int) -> None:
+    def at(self, port: int, socket: Path | None = None) -> None:
         container = {"image": IMAGE, "volumes": [f"{self.models}:/models:ro"], "stop_timeout": 5}
         env = {"LLAMA_ARG_RPC": self.card.endpoint}
         engine = {"kind": "llamacpp", "runtime": "container", "port": port, "container": container, "env": env, "load_timeout": 60}
-        docker = {"url": f"unix://{self.daemon.socket}"}
+        docker = {"url": f"unix://{socket or self.daemon.socket}"}
         self.workspace.declare({"llama": engine}, (self.card.size,), 4096 * MIB, docker=docker)
 
     @property
@@ -135,3 +136,28 @@ def test_where_the_card_has_room_for_one_of_them_the_old_one_ends_first_and_the_
     assert done.index(f"{first}/stop") < done.index(f"{second}/start")
     assert (answers(old), answers(new), one.card.refusals()) == (False, True, 0)
     one.workspace.expect_nothing_to_do()
+
+
+@pytest.mark.timeout(900)
+def test_a_move_to_another_port_that_is_killed_after_any_of_its_changes_is_put_right_by_the_next_and_somebody_answers(
+    bench: Bench, cleared: Dockerd, real: Provisioned
+) -> None:
+    """One move for each change that it asks for, back and forth, until one comes to its end alive."""
+    one = OneModel(bench, cleared, real.gemma.parent, ROOM_FOR_TWO)
+    old, new = free_port(), free_port()
+    with killing_socket(cleared.socket) as door:
+        one.at(old, door.path)
+        one.workspace.apply(0)
+        count, killed = 0, True
+        while killed:
+            count += 1
+            one.at(new, door.path)
+            assert "its new container starts before the old one ends" in one.workspace.run("plan").out
+            killed = is_killed(one.workspace.folder, door, count)
+            assert answers(old) or answers(new), door.asked
+            one.workspace.apply(0)
+            assert (one.container["Names"], answers(old), answers(new)) == (["/lab-llama"], False, True), door.asked
+            assert len(cleared.client.get("/containers/json", params={"all": "true"}).json()) == 1, door.asked
+            one.workspace.expect_nothing_to_do()
+            old, new = new, old
+    assert count > 4, door.asked

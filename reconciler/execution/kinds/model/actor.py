@@ -11,7 +11,7 @@ from reconciler.execution.kinds.model.acts import ACTS, Act, Work, names_to_dele
 from reconciler.execution.kinds.model.admission import refusing
 from reconciler.execution.kinds.model.card_limits import Levels
 from reconciler.execution.kinds.model.evictions import Evictions
-from reconciler.execution.kinds.model.recording import ReplicaPlaces, replica_row, was_unloaded
+from reconciler.execution.kinds.model.recording import ReplicaPlaces, charged, replica_row, was_unloaded
 from reconciler.execution.kinds.model.unplanned_residents import newcomer_bytes
 from reconciler.execution.kinds.model.waits import EngineWatch
 from reconciler.execution.ledger import Ledger
@@ -106,7 +106,7 @@ class ModelActor:
             if not self._booked:
                 self._book()
             models.ledger.shrink(step)
-            charges = models.plan.charges.get(step.address)
+            charges = charged(models.plan, step.address, models.rows.get(step.address))
             state.record((replica_row(model, step.at, step.address, step.engine_name, act.resident, step.vram_bytes, charges),))
             if act.load_seconds is not None:
                 key = LoadKey(models.places.engines[step.at].kind, step.engine_name, model.context)

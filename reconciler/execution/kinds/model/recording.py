@@ -101,6 +101,11 @@ def replica_row(
     )
 
 
+def charged(plan: Plan, address: str, before: AppliedReplica | None) -> CardCharges | None:
+    """What a replica is charged with: what the plan says, which says it only where the row of `before` does not yet."""
+    return plan.charges.get(address, before.charges if before is not None else None)
+
+
 def as_asked(
     places: ReplicaPlaces, address: str, engine_name: str, facts: EngineFacts | None, charges: CardCharges | None = None
 ) -> AppliedReplica | None:
@@ -134,8 +139,7 @@ def rows_as_found(
             continue
         _, at = parse_replica_address(address)
         before = applied.replicas.get(address)
-        charges = plan.charges.get(address, before.charges if before is not None else None)
-        row = as_asked(places, address, engine_name, facts.get(at), charges)
+        row = as_asked(places, address, engine_name, facts.get(at), charged(plan, address, before))
         if row is None:
             continue
         if row.vram_bytes is None and before is not None:
