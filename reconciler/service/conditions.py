@@ -69,7 +69,8 @@ def _is_silent(one: Condition, silent: Set[tuple[str, str | None]]) -> bool:
 def of_plan(plan: Plan) -> Iterator[Condition]:
     """What a plan says of a fleet before anything is done."""
     for drift in without_restarts(plan.drift):
-        what = f"{drift.kind}: {drift_words(drift)}"
+        words = drift_words(drift)
+        what = words if words.startswith(f"{drift.kind}: ") else f"{drift.kind}: {words}"
         state = repr((drift.applied, drift.found)) if drift.klass == "managed" else ""
         yield Condition(Topic.DRIFTED, drift.address, f"{drift.kind} {drift.field}", state, what, _place_of(drift.address))
     pending = {step.address: step for step in plan.steps if step.cause in ("pending", "displaced")}  # the last of each says what for

@@ -69,7 +69,7 @@ def drift_words(one: Drift) -> str:
         case "missing", True, False if one.field == "installed":
             return "was installed, is gone"
         case "missing", True, False:
-            return "was resident, is gone"
+            return "was resident, is gone" if one.field == "resident" else "was there, is gone"
         case "restarted", int() as held, _:
             return f"engine restarted: all {held} residents are gone"
         case "unmanaged", None, True:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.fleet import GpurecError, Topic
-from reconciler.service.conditions import NONE, Condition, compare, of_error
+import pytest
+
+from reconciler.fleet import Applied, Desired, Fleet, FleetFacts, GpurecError, Topic
+from reconciler.planning import Drift, make_plan
+from reconciler.service.conditions import NONE, Condition, compare, of_error, of_plan
 
 GONE = Condition(Topic.DRIFTED, "model.m:1@a/ollama", "missing resident", "(True, False)", "was resident, is gone", ("a", "ollama"))
 AWAY = Condition(Topic.UNREACHABLE, "engine.a/ollama", "", "", "it did not answer", ("a", "ollama"))
@@ -47,3 +50,17 @@ def test_an_error_is_known_by_what_it_says():
     now = compare(NONE, [one]).now
     assert compare(now, [same]).told == ()
     assert compare(now, [other]).told == (other,)
+
+
+@pytest.mark.parametrize(
+    ("drift", "told"),
+    [
+        (Drift("model.m@a/ollama", "missing", "resident", True, False), "missing: was resident, is gone"),
+        (Drift("engine.a/ollama", "missing", "exists", True, False), "missing: was there, is gone"),
+        (Drift("engine.a/ollama", "state", "state", "running", "exited"), "state: running → exited"),
+    ],
+)
+def test_drift_is_told_as_what_it_is_and_its_kind_once(drift: Drift, told: str):
+    plan = make_plan(Fleet("f", {}), Desired(()), FleetFacts("", {}), Applied(), config_digest="c", created_at="")
+    (one,) = of_plan(replace(plan, drift=(drift,)))
+    assert one.message == told
