@@ -130,7 +130,7 @@ def in_vain(world: World) -> list[str]:
             then = followed(world, line, entry.model)
             if then is None:
                 continue
-            left = sum(one.count for one in then.plan().unplaced if one.model == entry.model)
+            left = sum(one.count for one in then.plan().unplaced if (one.model, one.agent) == (entry.model, entry.agent))
             if left >= entry.count:
                 wrong.append(f"{entry.model}: {line}")
     return wrong
