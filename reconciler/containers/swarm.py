@@ -63,6 +63,8 @@ from reconciler.fleet import (
 _LOOK, _ACT = 10.0, 60.0
 _START = 600.0
 """Seconds that a start may take: the node may have to pull the image."""
+_ENDING = frozenset({"complete", "shutdown", "remove"})
+"""What a task is to become that makes way for another one, which is to be `ready` first, and to run at its turn (SwarmKit)."""
 _POLL = 0.2
 _NANOS = 1_000_000_000
 _NOTHING_WATCHED = WatchedEnv()
@@ -204,7 +206,7 @@ class SwarmHost:
         wire = await self._docker.wire()
         service = await self._required(wire, container)
         runs = bool(service.replicas)
-        before = {one.ID for one in await self._tasks(wire, container) if not runs or one.DesiredState != "running"}
+        before = {one.ID for one in await self._tasks(wire, container) if not runs or one.DesiredState in _ENDING}
         if not runs:
             await self._scale(wire, container, 1)
         loop = asyncio.get_running_loop()

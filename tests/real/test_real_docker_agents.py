@@ -195,12 +195,16 @@ def test_services_whose_node_is_away_for_a_while_are_left_to_the_swarm_which_run
     agents.apply()
     before = {one["ID"] for one in manager.client.get("/services").json()}
     _let_node_be(manager, "drain")
-    wait_until(lambda: agents.drift() == {(f"agent.{name}@box", "state") for name in ("worker", "trainer", "queue")}, 60, "nothing runs")
-    assert "no suitable node" in agents.run("apply", "--auto-approve", ends=3)
-    assert {one["ID"]: one["Spec"]["Mode"]["Replicated"]["Replicas"] for one in manager.client.get("/services").json()} == dict.fromkeys(
-        before, 1
-    )
-    _let_node_be(manager, "active")
+    try:
+        wait_until(
+            lambda: agents.drift() == {(f"agent.{name}@box", "state") for name in ("worker", "trainer", "queue")}, 60, "nothing runs"
+        )
+        assert "no suitable node" in agents.run("apply", "--auto-approve", ends=3)
+        assert {
+            one["ID"]: one["Spec"]["Mode"]["Replicated"]["Replicas"] for one in manager.client.get("/services").json()
+        } == dict.fromkeys(before, 1)
+    finally:
+        _let_node_be(manager, "active")
     wait_until(lambda: agents.drift() == set(), 60, "the swarm runs them again")
     assert "No changes." in agents.run("plan")
     manager.clear_swarm()
